@@ -384,7 +384,10 @@ impl Launch {
     ) -> Result<ProtectedPaths, Error> {
         let mut own = record::places(self.audit.as_deref(), state);
         own.extend(registry::directory());
-        let secrets = Places::here().map(|places| [places.store, places.key, places.sources]);
+        let places = Places::here();
+        let commands = places.as_ref().map(policies::of_commands);
+        let commands = commands.unwrap_or_default();
+        let secrets = places.map(|places| [places.store, places.key, places.sources]);
         let secrets = secrets.into_iter().flatten().collect::<Vec<_>>();
         own.extend(secrets.iter().filter(|place| place.exists()).cloned());
         let mut router = Router::new();
@@ -413,7 +416,10 @@ impl Launch {
         };
         Ok(ProtectedPaths {
             reserved,
-            unwritable: to_own.chain(whole_routes(deciding)).collect(),
+            unwritable: to_own
+                .chain(whole_routes(deciding))
+                .chain(whole_routes(&commands))
+                .collect(),
             kept: whole_routes(profile_files),
             passed,
         })

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use aegis_policy::Policy;
@@ -10,7 +10,8 @@ use aegis_policy::load::{self, Found, Held};
 use aegis_policy::model::Documents;
 use aegis_policy::places;
 use aegis_profile::{Files, ReadError};
-use aegis_sys::{accounts, walk};
+use aegis_secrets::places::Places;
+use aegis_sys::{accounts, files, walk};
 
 /// The policy of a run: the system's, and the user's or the one that `--policy` names. Also returns the paths
 /// that decide: directories of configuration, the named path, and each file that was read, Rego too.
@@ -175,6 +176,30 @@ impl walk::Visit for Router {
     }
 }
 
+/// The files that the commands of `secrets.yaml` name: programs, and arguments that are absolute paths. They run outside, as the caller.
+/// What shells are told by `-c` is not looked into. Where the list is wrong, nothing of it is run.
+pub(crate) fn of_commands(secrets: &Places) -> Vec<PathBuf> {
+    const LONGEST: u64 = 1 << 20;
+    let mut text = String::new();
+    let read = files::open_regular(&secrets.sources)
+        .and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let list = aegis_profile::yaml_to_json(&text, "secrets.yaml").unwrap_or_default();
+    let entries = list.as_object().into_iter().flat_map(|list| list.values());
+    let commands = entries.flat_map(|entry| ["exec", "on-rotate"].map(|key| &entry[key]));
+    let words = commands.filter_map(|command| command.as_array()).flatten();
+    let files = words.filter_map(|word| {
+        let word = word.as_str()?;
+        let at_home =
+            (word.strip_prefix("~/")).and_then(|rest| Some(secrets.home.as_ref()?.join(rest)));
+        let path = at_home.unwrap_or_else(|| word.into());
+        (path.is_absolute() && path.is_file()).then_some(path)
+    });
+    files.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -207,5 +232,31 @@ mod tests {
         symlink("round", dir.join("round")).unwrap();
         let round = Router::new().route(&dir.join("round/x"));
         assert_eq!((round.links.len(), round.end), (40, dir.join("round/x")));
+    }
+
+    #[test]
+    fn the_files_of_commands_are_found() {
+        let home = std::env::temp_dir().join(format!("aegis-commands-{}", std::process::id()));
+        std::fs::create_dir_all(home.join(".config/aegis")).unwrap();
+        for name in ["get", "argument"] {
+            std::fs::write(home.join(name), "x").unwrap();
+        }
+        let argument = home.join("argument").display().to_string();
+        let places = Places {
+            store: home.join("store"),
+            key: home.join("key"),
+            sources: home.join(".config/aegis/secrets.yaml"),
+            home: Some(home.clone()),
+            config: home.join(".config"),
+        };
+        assert_eq!(of_commands(&places), [PathBuf::new(); 0]);
+        let text = format!(
+            "# A comment.\na: {{exec: [~/get, {argument}, ~/none, plain]}}\nb: {{rotate-every: 90d, on-rotate: [{argument}]}}\nc: {{sops: ~/get, key: x}}\n"
+        );
+        std::fs::write(&places.sources, text).unwrap();
+        let found = of_commands(&places);
+        std::fs::remove_dir_all(&home).unwrap();
+        let argument = home.join("argument");
+        assert_eq!(found, [home.join("get"), argument.clone(), argument]);
     }
 }
