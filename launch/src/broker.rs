@@ -7,7 +7,7 @@ mod trusted;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use aegis_audit::event::Evidence;
 use aegis_egress::protocol::{self, Event as Message};
@@ -19,7 +19,7 @@ use rustix::net::Shutdown;
 
 use crate::helper::Helper;
 
-pub(crate) use start::{Prepared, Started};
+pub(crate) use start::Started;
 
 /// So many different refusals, and destinations, are told of a run; the rest is counted.
 const MOST: usize = 100;

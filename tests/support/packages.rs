@@ -9,7 +9,7 @@ use std::process::Command;
 const CACHE: &str = "/var/cache/aegis-tests";
 
 /// How often a registry is tried.
-const TRIES: usize = 3;
+const TRIES: usize = 6;
 
 /// A virtual environment of the system's Python with a package written in Python and one with a
 /// compiled extension.

@@ -319,7 +319,7 @@ impl Conversation {
             self.dialler.use_secrets(&used, &to.host).await
         };
         put.await
-            .inspect_err(|refusal| exchange.error = Some(refusal.reason.clone()))
+            .inspect_err(|refusal| exchange.error = Some(refusal.in_full()))
     }
 
     /// Begins a request on a connection that exists.
