@@ -298,10 +298,10 @@ fn commands_that_fail_are_named_and_nothing_of_them_is_told_to_the_broker() {
     let provider = home.provider();
     for (alias, source, why) in [
         ("fails", "command sh …", "it ended with status 3"),
-        ("none", "command no-such-program x", "no such program"),
+        ("none", "command no-such-program …", "no such program"),
         (
             "megabyte",
-            "command head -c …",
+            "command head …",
             "it printed more than 65536 bytes",
         ),
         ("endless", "command yes", "it printed more than"),
